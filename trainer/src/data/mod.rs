@@ -1,0 +1,1 @@
+//! From image and caption files to batches of cached latents and embeddings.

@@ -1,0 +1,1 @@
+//! The models, named by their checkpoint keys.

@@ -1,0 +1,1 @@
+//! Weights on disk: mapped safetensors, one file or several shards.
