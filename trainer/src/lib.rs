@@ -18,6 +18,8 @@ pub mod weights;
 
 pub mod data;
 
+pub mod ops;
+
 pub mod models;
 
 pub use error::{Error, Result};
