@@ -58,6 +58,11 @@ impl Rng {
         (0..count).map(|_| self.normal()).collect()
     }
 
+    /// One integer, every value as likely.
+    pub fn integer(&mut self) -> u64 {
+        self.0.random()
+    }
+
     /// One number in `[0, 1)`.
     pub fn uniform(&mut self) -> f32 {
         self.0.random()
