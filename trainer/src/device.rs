@@ -1,1 +1,0 @@
-//! The devices a run can use.
